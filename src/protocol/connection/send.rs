@@ -416,12 +416,8 @@ impl Connection {
         if !self.wants_tail_copies(now) || now < self.tail_pause {
             return None;
         }
-        let old_enough = now - self.recovery.rtt().smoothed() / 4;
-        let copy = self
-            .recovery
-            .sent_packets()
-            .oldest_uncopied(old_enough)
-            .filter(|r| r.end - r.start <= payload);
+        let copy = self.recovery.sent_packets().newest_uncopied();
+        let copy = copy.filter(|r| r.end - r.start <= payload);
         if copy.is_none() {
             self.tail_pause = now + (self.recovery.rtt().smoothed() / 8).max(TAIL_PAUSE);
         } else {

@@ -85,7 +85,9 @@ pub(crate) struct SentPackets {
     base: u64,
     /// All packets below are settled.
     cursor: u64,
-    /// All packets below are settled, were copied, or carry no content. So each packet is checked once.
+    /// Packets whose content may still be copied in this pass, from the newest to the oldest, and the first of the next pass.
+    /// So each packet is looked at once.
+    copying: Range<u64>,
     uncopied: u64,
     /// Acknowledged numbers from `base` on.
     acknowledged: RangeSet,
@@ -292,16 +294,22 @@ impl SentPackets {
         (self.cursor < end).then_some(self.cursor)
     }
 
-    /// The content of the oldest packet in flight that was sent before `before` and was not copied yet. A
-    /// copy of it is the best use of a window that has nothing else to carry.
-    pub(crate) fn oldest_uncopied(&mut self, before: Time) -> Option<Range<u64>> {
-        self.uncopied = self.uncopied.max(self.base);
+    /// The content of a packet in flight that was not copied yet. A copy of it is the best use of a window that has
+    /// nothing else to carry. The newest comes first, because what is older is acknowledged or lost soon. What is sent
+    /// from the first copy on waits until all before it were looked at.
+    pub(crate) fn newest_uncopied(&mut self) -> Option<Range<u64>> {
         loop {
-            let sent = self.sent.get((self.uncopied - self.base) as usize)?;
-            if sent.stamp.sent_at > before {
-                return None;
+            self.copying.start = self.copying.start.max(self.base);
+            if self.copying.is_empty() {
+                self.copying = self.uncopied.max(self.base)..self.base + self.sent.len() as u64;
+                self.uncopied = self.copying.end;
             }
-            self.uncopied += 1;
+            self.copying.end = self
+                .copying
+                .end
+                .checked_sub(1)
+                .filter(|n| *n >= self.copying.start)?;
+            let sent = &self.sent[(self.copying.end - self.base) as usize];
             if let (State::InFlight, Carries::Content(range)) = (sent.state, &sent.carries)
                 && !range.is_empty()
             {

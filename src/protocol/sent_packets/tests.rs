@@ -141,29 +141,32 @@ fn a_skipped_number_is_neither_lost_nor_in_the_way() {
 }
 
 #[test]
-fn each_packet_is_copied_once_and_looked_at_once() {
+fn each_packet_is_copied_once_and_looked_at_once_the_newest_first() {
     let (mut sent_packets, mut sampler) = (SentPackets::new(ms(0)), Sampler::new(ms(0)));
-    for n in 0..100 {
-        let carries = match n % 4 {
-            3 => Carries::Nothing,
-            _ => Carries::Content(n..n + 1),
-        };
-        send(&mut sent_packets, &mut sampler, ms(n), carries);
+    let mut send = |sent_packets: &mut SentPackets, numbers: Range<u64>| {
+        for n in numbers {
+            let carries = match n % 4 {
+                3 => Carries::Nothing,
+                _ => Carries::Content(n..n + 1),
+            };
+            send(sent_packets, &mut sampler, ms(n), carries);
+        }
+    };
+    send(&mut sent_packets, 0..100);
+    ack(&mut sent_packets, ms(100), &[1, 4, 97]);
+    for copied in [98, 96, 94, 93] {
+        assert_eq!(sent_packets.newest_uncopied(), Some(copied..copied + 1));
+        assert_eq!(sent_packets.copying.end, copied);
     }
-    // The oldest packet stays in flight. The search for uncopied content still begins behind it.
-    ack(&mut sent_packets, ms(100), &[1, 4, 5]);
-    assert_eq!(sent_packets.oldest_uncopied(ms(50)), Some(0..1));
-    for (copied, looked_at) in [(2, 3), (6, 7), (8, 9), (9, 10)] {
-        assert_eq!(sent_packets.oldest_uncopied(ms(50)), Some(copied..copied + 1));
-        assert_eq!(sent_packets.uncopied, looked_at);
-    }
-    let rest = std::iter::from_fn(|| sent_packets.oldest_uncopied(ms(50))).count();
-    assert_eq!(
-        (rest, sent_packets.uncopied),
-        (31, 51),
-        "what is younger must wait"
-    );
-    assert_eq!(sent_packets.oldest_uncopied(ms(52)), Some(52..53));
+    // Copies are in flight, too, and wait for their turn.
+    send(&mut sent_packets, 100..104);
+    assert_eq!(sent_packets.newest_uncopied(), Some(92..93));
+    // The oldest packet stays in flight.
+    let rest = std::iter::from_fn(|| sent_packets.newest_uncopied()).count();
+    assert_eq!(rest, 92 / 4 * 3 - 2 + 3);
+    assert_eq!(sent_packets.newest_uncopied(), None);
+    send(&mut sent_packets, 104..106);
+    assert_eq!(sent_packets.newest_uncopied(), Some(105..106));
 }
 
 #[test]

@@ -105,25 +105,26 @@ fn connections_are_as_fast_as_the_model_of_the_grid() {
             loss * 100.0
         );
         writeln!(table, "{line}").unwrap();
-        // The connection has exchanged packets before its content, and measured the RTT; the model starts cold.
+        // The connection has exchanged packets before its content, and measured the RTT; the model starts cold. Copies of what
+        // is lost at the end save the connection another round trip.
         let round_trip = *rtt as f64 / 100.0;
-        if (whole - model).abs() > 3.0 + round_trip {
+        if whole - model > 3.0 + round_trip || model - whole > 3.0 + 2.0 * round_trip {
             apart.push(line);
         }
     }
     println!("{table}");
     assert!(
         apart.is_empty(),
-        "more than 3 points and a round trip apart:\n{}",
+        "more than 3 points and a round trip later, or two earlier:\n{}",
         apart.join("\n")
     );
 }
 
 /// How long so many bytes take, after an offer that was accepted at once. The question goes with a train or without.
-fn answered(cell: &(u64, u64, f64, f64), bytes: u64, train: bool) -> Duration {
+fn answered(cell: &(u64, u64, f64, f64), bytes: u64, train: bool, seed: u64) -> Duration {
     let &(mbit, rtt, loss, buffer) = cell;
     let (forth, back) = links(mbit, rtt, loss, buffer);
-    let mut pair = Pair::new(forth, back, bytes, 7);
+    let mut pair = Pair::new(forth, back, bytes, seed);
     pair.check_nonces = false;
     // The path is proven after one round trip, and the offer is answered after the second one.
     let start = ms(rtt * 2);
@@ -134,9 +135,9 @@ fn answered(cell: &(u64, u64, f64, f64), bytes: u64, train: bool) -> Duration {
     pair.run(Duration::from_secs(40)).finished.expect("it arrives") - start
 }
 
-/// Round trips that a megabyte takes.
-fn short_file(mbit: u64, rtt: u64, train: bool) -> f64 {
-    answered(&(mbit, rtt, 0.0, 1.0), 1_000_000, train).as_secs_f64() * 1e3 / rtt as f64
+/// The same in round trips.
+fn round_trips(cell: &(u64, u64, f64, f64), bytes: u64, train: bool, seed: u64) -> f64 {
+    answered(cell, bytes, train, seed).as_secs_f64() * 1e3 / cell.1 as f64
 }
 
 /// The most of all paths that ten seconds' worth takes, percent of ten seconds.
@@ -147,7 +148,7 @@ fn ten_seconds(cells: &[(u64, u64, f64, f64)]) -> f64 {
     for cell in cells {
         let (mbit, rtt, loss, buffer) = cell;
         let worth = (mbit * MBIT * 10) as f64 * (1.0 - loss) * PAYLOAD;
-        let file = answered(cell, worth as u64, true).as_secs_f64() * 10.0;
+        let file = answered(cell, worth as u64, true, 7).as_secs_f64() * 10.0;
         let loss = loss * 100.0;
         println!("{mbit:>4} Mbit/s {rtt} ms {loss:>4}% {buffer:>4} BDP | {file:.1}");
         most = most.max(file);
@@ -187,10 +188,24 @@ fn a_train_beside_the_question_saves_a_round_trip() {
     let mut table = String::from("Mbit/s, RTT | 1 MB in RTT without | with a train\n");
     let mut best = Vec::new();
     for (mbit, rtt) in [(20, 100), (100, 50), (100, 100), (300, 100), (500, 50)] {
-        let (without, with) = (short_file(mbit, rtt, false), short_file(mbit, rtt, true));
+        let cell = (mbit, rtt, 0.0, 1.0);
+        let [without, with] = [false, true].map(|train| round_trips(&cell, 1_000_000, train, 7));
         writeln!(table, "{mbit:>4} {rtt:>4} ms | {without:.1} | {with:.1}").unwrap();
         best.push(with < without && (mbit < 100 || with <= 2.4 && with <= without - 1.0));
     }
     println!("{table}");
     assert!(best.iter().all(|b| *b), "{table}");
+}
+
+/// What is lost of the last window would come a round trip later. Copies that begin with the oldest packet overtake nothing,
+/// because that one is acknowledged or lost by then: they take 18.7 and 3.8 round trips.
+#[test]
+fn the_end_of_a_lossy_file_is_copied_from_the_newest_packet_on() {
+    for (loss, bytes, most) in [(0.01, 20_000_000, 18.5), (0.2, 1_000_000, 3.65)] {
+        let seeds = 1..=20;
+        let trips = seeds.map(|seed| round_trips(&(100, 100, loss, 1.0), bytes, true, seed));
+        let mean = trips.sum::<f64>() / 20.0;
+        println!("{loss}: {mean:.2}");
+        assert!(mean <= most, "{loss}: {mean}");
+    }
 }
