@@ -39,6 +39,8 @@ impl Connection {
             return Some(self.write_path_frame(now, buf, &frame));
         }
         if !self.paths.is_proven() {
+            // The limit of a path without proof says nothing about its rate.
+            self.recovery.on_app_limited();
             return self.send_unproven(now, buf);
         }
         let rtt = self.recovery.rtt().smoothed();
@@ -419,7 +421,7 @@ impl Connection {
         let copy = self.recovery.sent_packets().newest_uncopied();
         let copy = copy.filter(|r| r.end - r.start <= payload);
         if copy.is_none() {
-            self.tail_pause = now + (self.recovery.rtt().smoothed() / 8).max(TAIL_PAUSE);
+            self.tail_pause = now + (self.recovery.rtt().smoothed() / 4).max(TAIL_PAUSE);
         } else {
             self.counters.repeated += 1;
         }

@@ -87,7 +87,7 @@ pub(crate) struct SentPackets {
     cursor: u64,
     /// Packets whose content may still be copied in this pass, from the newest to the oldest, and the first of the next pass.
     /// So each packet is looked at once.
-    copying: Range<u64>,
+    copying: Option<Range<u64>>,
     uncopied: u64,
     /// Acknowledged numbers from `base` on.
     acknowledged: RangeSet,
@@ -295,27 +295,25 @@ impl SentPackets {
     }
 
     /// The content of a packet in flight that was not copied yet. A copy of it is the best use of a window that has
-    /// nothing else to carry. The newest comes first, because what is older is acknowledged or lost soon. What is sent
-    /// from the first copy on waits until all before it were looked at.
+    /// nothing else to carry. The newest comes first, because what is older is acknowledged or lost soon. `None` ends a pass
+    /// over what was in flight when it began; the next one begins with what was sent since, copies included.
     pub(crate) fn newest_uncopied(&mut self) -> Option<Range<u64>> {
-        loop {
-            self.copying.start = self.copying.start.max(self.base);
-            if self.copying.is_empty() {
-                self.copying = self.uncopied.max(self.base)..self.base + self.sent.len() as u64;
-                self.uncopied = self.copying.end;
-            }
-            self.copying.end = self
-                .copying
-                .end
-                .checked_sub(1)
-                .filter(|n| *n >= self.copying.start)?;
-            let sent = &self.sent[(self.copying.end - self.base) as usize];
+        let end = self.base + self.sent.len() as u64;
+        let pass = self
+            .copying
+            .get_or_insert_with(|| std::mem::replace(&mut self.uncopied, end)..end);
+        pass.start = pass.start.max(self.base);
+        while !pass.is_empty() {
+            pass.end -= 1;
+            let sent = &self.sent[(pass.end - self.base) as usize];
             if let (State::InFlight, Carries::Content(range)) = (sent.state, &sent.carries)
                 && !range.is_empty()
             {
                 return Some(range.clone());
             }
         }
+        self.copying = None;
+        None
     }
 
     /// What the oldest packet in flight carried, for a probe after silence.

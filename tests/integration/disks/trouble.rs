@@ -312,14 +312,8 @@ fn a_slow_disk_costs_no_more_than_its_own_time() {
     for n in 0..300 {
         fs::write(tree.join(format!("{n}")), Rng::new(n).bytes(3000)).unwrap();
     }
-    let mut quick = 0.0;
-    for (call, by) in [
-        (Call::INIT, 0),
-        (Call::WRITE, 20),
-        (Call::CREATE, 20),
-        (Call::SETATTR, 10),
-        (Call::FSYNC, 500),
-    ] {
+    // Seconds of a transfer with this call slowed, and those that the disk took for it.
+    let transfer = |call, by| {
         let disk = Troubled::new();
         disk.slow(call, Duration::from_millis(by));
         let side = |arguments, directory| Side {
@@ -341,16 +335,22 @@ fn a_slow_disk_costs_no_more_than_its_own_time() {
         let took = receiver.event("finished").unwrap()["seconds"].as_f64().unwrap();
         let own = disk.slowed().as_secs_f64();
         println!("{call:?}: {took:.1} s, of which the disk took {own:.1} s");
-        if by == 0 {
-            quick = took;
-        } else {
-            assert!(own > 0.4, "{call:?}: {own}");
-            // The machine may be busier by now.
-            assert!(
-                took < own * 1.3 + quick * 2.0 + 1.0,
-                "{call:?}: {took} s, {own} s, {quick} s"
-            );
-        }
         assert!(same(&tree, &disk.below().join("t")));
+        (took, own)
+    };
+    for (call, by) in [
+        (Call::WRITE, 20),
+        (Call::CREATE, 20),
+        (Call::SETATTR, 10),
+        (Call::FSYNC, 500),
+    ] {
+        let costs_its_own_time = || {
+            let (quick, _) = transfer(Call::INIT, 0);
+            let (took, own) = transfer(call, by);
+            assert!(own > 0.4, "{call:?}: {own}");
+            took < own * 1.3 + quick * 2.0 + 1.0
+        };
+        // The machine may be busy with something else for a moment.
+        assert!(costs_its_own_time() || costs_its_own_time(), "{call:?}");
     }
 }
