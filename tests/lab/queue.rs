@@ -29,8 +29,8 @@ pub(crate) enum Discipline {
     /// One queue in order. What has waited longer than this is marked if it may be, and goes on in any case: the step of
     /// DCTCP (RFC 8257), and of the simplest L4S queue (RFC 9331).
     Step(Duration),
-    /// FQ-CoDel (RFC 8290): a queue for each flow, with CoDel in each. What may be marked is marked in place of dropped. Its 1,024
-    /// queues are as many as there are flows here, so two never share one by chance.
+    /// FQ-CoDel (RFC 8290): a queue for each flow, with CoDel in each. What may be marked is marked in place of dropped. It
+    /// hashes flows into 1,024 queues; here no two share one by chance.
     FqCodel,
     /// Like CAKE: FQ-CoDel, but hosts that send share the link evenly, and the flows of each share what it gets. Unlike
     /// CAKE: plain CoDel in place of COBALT, flows in the queues of FQ-CoDel, no classes, and no filter for ACKs.

@@ -39,8 +39,6 @@ impl Connection {
             return Some(self.write_path_frame(now, buf, &frame));
         }
         if !self.paths.is_proven() {
-            // The limit of a path without proof says nothing about its rate.
-            self.recovery.on_app_limited();
             return self.send_unproven(now, buf);
         }
         let rtt = self.recovery.rtt().smoothed();
@@ -85,6 +83,8 @@ impl Connection {
     /// Sends on a path that has not answered yet, as far as the received bytes allow: PINGs, so that the RTT
     /// is measured soon, and ACKs.
     fn send_unproven(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Transmit> {
+        // The limit of a path without proof says nothing about its rate.
+        self.recovery.on_app_limited();
         let room = self.paths.room();
         if room < SMALL_PACKET {
             return None;

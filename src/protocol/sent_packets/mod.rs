@@ -85,9 +85,9 @@ pub(crate) struct SentPackets {
     base: u64,
     /// All packets below are settled.
     cursor: u64,
-    /// Packets whose content may still be copied in this pass, from the newest to the oldest, and the first of the next pass.
-    /// So each packet is looked at once.
+    /// Packets that this pass of copies has not looked at yet, from the newest to the oldest.
     copying: Option<Range<u64>>,
+    /// All packets below belong to a pass, so each is looked at once.
     uncopied: u64,
     /// Acknowledged numbers from `base` on.
     acknowledged: RangeSet,

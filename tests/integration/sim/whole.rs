@@ -120,15 +120,19 @@ fn connections_are_as_fast_as_the_model_of_the_grid() {
     );
 }
 
+/// A connection whose path is proven after one round trip, and whose offer is answered after the second one.
+fn asking((forth, back): (Profile, Profile), rtt: u64, bytes: u64, seed: u64) -> Pair {
+    let mut pair = Pair::new(forth, back, bytes, seed);
+    pair.check_nonces = false;
+    pair.offer_from = pair.now + ms(rtt * 2);
+    pair
+}
+
 /// How long so many bytes take, after an offer that was accepted at once. The question goes with a train or without.
 fn answered(cell: &(u64, u64, f64, f64), bytes: u64, train: bool, seed: u64) -> Duration {
     let &(mbit, rtt, loss, buffer) = cell;
-    let (forth, back) = links(mbit, rtt, loss, buffer);
-    let mut pair = Pair::new(forth, back, bytes, seed);
-    pair.check_nonces = false;
-    // The path is proven after one round trip, and the offer is answered after the second one.
-    let start = ms(rtt * 2);
-    pair.offer_from = pair.now + start;
+    let mut pair = asking(links(mbit, rtt, loss, buffer), rtt, bytes, seed);
+    let start = pair.offer_from.since(pair.now);
     if train {
         pair.sender.expect_content(bytes);
     }
@@ -223,9 +227,7 @@ fn what_is_sent_before_the_path_is_proven_does_not_show_its_rate() {
             let (mbit, rtt, loss, buffer) = cell;
             let (forth, mut back) = links(mbit, rtt, loss, buffer);
             back.loss = loss;
-            let mut pair = Pair::new(forth, back, 3_000_000, seed);
-            pair.check_nonces = false;
-            pair.offer_from = pair.now + ms(rtt * 2);
+            let mut pair = asking((forth, back), rtt, 3_000_000, seed);
             pair.sender.expect_content(3_000_000);
             let took = pair.run(Duration::from_secs(60)).finished;
             println!("{cell:?}, seed {seed}: {took:.1?}");
